@@ -26,7 +26,7 @@ from catalog.events.schemas import (
     NoticeUpdate,
     representation,
 )
-from catalog.pages import first_that_fit, in_pages_of, page_json, rows_that_fit
+from catalog.list_pages import first_that_fit, in_pages_of, page_json, rows_that_fit
 from catalog.responses import changing, creating, deleting, json_response, listing, reading
 from catalog.rules import check_currency, check_order
 from catalog.ticket_types.store import set_audit_user

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
 from sqlalchemy.event import listens_for
 from sqlalchemy.orm import Session
 
-from catalog.pages import count_of, first_that_fit, in_pages_of, rows_that_fit
+from catalog.list_pages import count_of, first_that_fit, in_pages_of, rows_that_fit
 from catalog.transactions import ledgers_of
 from shared.database.tables import Event, Lane, Request
 from shared.errors import NotFound

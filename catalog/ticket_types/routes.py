@@ -16,7 +16,7 @@ from catalog.dependencies import (
     SignedInRoute,
     Write,
 )
-from catalog.pages import page_json
+from catalog.list_pages import page_json
 from catalog.responses import (
     changing,
     changing_once,

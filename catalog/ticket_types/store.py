@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from catalog.pages import count_of
+from catalog.list_pages import count_of
 from catalog.ticket_types.rules import Stock
 from catalog.transactions import RowLocked, ledgers_of
 from shared.database.tables import Counter, Event, Lane, Request, TicketType, WorkListRow

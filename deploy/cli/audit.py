@@ -14,9 +14,9 @@ from deploy.database import database
 from deploy.local.environment import settings_of_running_system
 from deploy.local.home import find_home
 from purchase_worker.audit import full_audits
+from purchase_worker.audit.all_events import audit as audit_rows
 from purchase_worker.audit.from_export import replay_export
-from purchase_worker.audit.report import audit as audit_rows
-from purchase_worker.audit.table import show_audit, show_replayed
+from purchase_worker.audit.report_table import show_audit, show_replayed
 from shared.errors import ConfigurationError
 
 # 1 is a violation.

@@ -20,8 +20,8 @@ from loadtests.demo.sale import BuyerOutcome, DemoSale
 from loadtests.demo.watch import open_console, register_organiser, wait_until_watched
 from loadtests.recording.sampling import sample_rows
 from loadtests.selling import create_sale
-from purchase_worker.audit.report import audit
-from purchase_worker.audit.table import show_audit
+from purchase_worker.audit.all_events import audit
+from purchase_worker.audit.report_table import show_audit
 from shared.auth.mint_tokens import mint_tokens, user_names
 from shared.config.settings import Settings
 

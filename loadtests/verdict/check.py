@@ -27,7 +27,7 @@ from loadtests.verdict.promises import (
 )
 from loadtests.verdict.rows import CHUNK_ROWS, chunks, read_counters, read_rows, still_queued
 from loadtests.verdict.summary import show, write_csv, write_summary
-from purchase_worker.audit.report import audit
+from purchase_worker.audit.all_events import audit
 from shared.config.settings import Settings
 from shared.database.engine import DATABASE_UNAVAILABLE
 from shared.errors import ConfigurationError

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from purchase_worker.audit.by_user import BoughtByUser
+from purchase_worker.audit.by_holder import BoughtByHolder
 from purchase_worker.audit.findings import INVENTORY, NUMBERING, OUTCOMES, Findings
 from purchase_worker.audit.limits import check_limits
 from purchase_worker.audit.order import BatchRow, Snapshot
@@ -408,7 +408,7 @@ def replay_export(file: BinaryIO) -> Replayed:
     found = Findings()
     reader = _Reader(iter(partial(file.readline, LINE_MAX_BYTES), b""), found)
     header = reader.header
-    with BoughtByUser() as bought:
+    with BoughtByHolder() as bought:
         replay = Replay(header.event, found, bought.add)
         for part in reader.parts():
             try:

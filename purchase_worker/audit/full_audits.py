@@ -7,8 +7,8 @@ the newest.
 from sqlalchemy import Engine
 
 from purchase_worker import metrics
+from purchase_worker.audit.all_events import AuditReport
 from purchase_worker.audit.findings import OUTCOMES
-from purchase_worker.audit.report import AuditReport
 from shared.database.engine import cursor_transaction, statement
 
 RECORD = """

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from purchase_worker.audit.findings import OUTCOMES, USER_LIMITS, Findings
-from purchase_worker.audit.rows import Limited
+from purchase_worker.audit.rows import LimitedLine
 from purchase_worker.decision import Buy, Holder, Line, State, decide
 
 
@@ -20,7 +20,7 @@ class Bought(msgspec.Struct, frozen=True, gc=False, array_like=True):
     buyer: str
     taken: bool
     event_limit: int | None
-    lines: tuple[Limited, ...]
+    lines: tuple[LimitedLine, ...]
 
 
 def check_limits(bought: Iterable[Bought], found: Findings, event_id: int) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from purchase_worker.audit.report import audit
+from purchase_worker.audit.all_events import audit
 from purchase_worker.audit.verdict import not_run, verdict_of
 from shared.config.settings import get_settings
 from shared.database.engine import open_engine

@@ -61,8 +61,8 @@ _stored_items = msgspec.json.Decoder(tuple[StoredItem, ...])
 _stored_changes = msgspec.json.Decoder(tuple[StoredChange, ...])
 _stored_terms = msgspec.json.Decoder(Terms)
 
-# Ticket type, quantity and limit of a line.
-Limited = tuple[int, int, int | None]
+# Ticket type, quantity, limit of its holder.
+LimitedLine = tuple[int, int, int | None]
 
 
 class EntryRow(msgspec.Struct, frozen=True, gc=False):
@@ -96,7 +96,7 @@ class EntryRow(msgspec.Struct, frozen=True, gc=False):
     def outcome(self) -> str:
         return self.kind if self.reason is None else f"{self.kind} ({self.reason})"
 
-    def lines(self) -> tuple[Limited, ...]:
+    def lines(self) -> tuple[LimitedLine, ...]:
         """What a purchase asked for.
 
         Raises:

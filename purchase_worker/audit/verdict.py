@@ -4,8 +4,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from purchase_worker.audit.all_events import AuditReport
 from purchase_worker.audit.findings import OUTCOMES
-from purchase_worker.audit.report import AuditReport
 
 FINDINGS_MAX: Final = 20
 FINDING_MAX_CHARACTERS: Final = 500

@@ -10,8 +10,8 @@ import msgspec
 import psutil
 import redis
 
+from purchase_worker.audit.all_events import audit
 from purchase_worker.audit.findings import GUARDS
-from purchase_worker.audit.report import audit
 from shared.database.engine import statement
 from shared.database.ledger import LedgerBroken, read_entries
 from shared.purchases import RESULT_KEY_PREFIX, Purchase, as_time, unpack_result

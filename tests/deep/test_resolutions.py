@@ -15,7 +15,7 @@ import redis
 from sqlalchemy import Engine
 
 from gateway.purchases.wakeups import WakeupSender
-from purchase_worker.audit.report import audit
+from purchase_worker.audit.all_events import audit
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from tests.support.factories import (

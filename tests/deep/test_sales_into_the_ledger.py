@@ -10,7 +10,7 @@ from psycopg2.extensions import connection as PlainConnection  # noqa: N812
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import DBAPIError
 
-from purchase_worker.audit.report import audit
+from purchase_worker.audit.all_events import audit
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database.engine import open_engine

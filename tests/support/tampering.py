@@ -1,6 +1,6 @@
 """Changes of a ledger that no code makes, and what an audit finds of them."""
 
-from purchase_worker.audit.report import AuditReport
+from purchase_worker.audit.all_events import AuditReport
 
 
 def entry(number: int, change: str) -> str:

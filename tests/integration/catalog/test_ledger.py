@@ -18,7 +18,7 @@ from catalog.ticket_types.rules import MAX_CAPACITY
 from catalog.ticket_types.store import lock, set_audit_user
 from catalog.transactions import session_transaction
 from gateway.purchases.accept import Accepted
-from purchase_worker.audit.report import audit
+from purchase_worker.audit.all_events import audit
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.errors import InvalidInput, NotFound

@@ -10,8 +10,8 @@ from sqlalchemy.exc import IntegrityError
 from catalog.database_threads import connections_of
 from deploy.cli.main import COMMANDS
 from gateway.app import _connections
+from purchase_worker.audit.all_events import audit
 from purchase_worker.audit.guards import GUARDS
-from purchase_worker.audit.report import audit
 from purchase_worker.drain import drain
 from shared.config.settings import Settings, unknown_variables
 from tests.support.factories import (

@@ -12,7 +12,7 @@ import redis
 from sqlalchemy import Engine
 
 from gateway.purchases.wakeups import WakeupSender
-from purchase_worker.audit.report import audit
+from purchase_worker.audit.all_events import audit
 from shared.auth.mint_tokens import mint_tokens
 from shared.config.settings import Settings
 from shared.free_port import free_port

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from gateway.purchases.read import read
 from purchase_worker import store
-from purchase_worker.audit.report import audit
+from purchase_worker.audit.all_events import audit
 from purchase_worker.decision import NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
 from purchase_worker.drain import RETRY_SKIPPED_SECONDS, Batch, Drained, drain
 from purchase_worker.publish.results import ResultPublisher, commands

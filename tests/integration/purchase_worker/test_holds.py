@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from purchase_worker import expiry
-from purchase_worker.audit.report import audit
+from purchase_worker.audit.all_events import audit
 from purchase_worker.decision import EXTENDED_MAX_SECONDS
 from purchase_worker.drain import drain
 from shared.config.settings import Settings

@@ -12,7 +12,7 @@ from psycopg2.errors import LockNotAvailable
 from sqlalchemy import Engine
 
 from purchase_worker import store
-from purchase_worker.audit.report import audit
+from purchase_worker.audit.all_events import audit
 from purchase_worker.drain import Batch, decide_batch, drain
 from purchase_worker.store import Recheck
 from shared.config.settings import Settings

@@ -8,7 +8,7 @@ from psycopg2.extensions import cursor
 from sqlalchemy import Engine
 
 from purchase_worker import store
-from purchase_worker.audit.report import audit
+from purchase_worker.audit.all_events import audit
 from purchase_worker.decision import NOT_ENOUGH_TICKETS
 from purchase_worker.drain import Batch, drain
 from purchase_worker.store import Lane

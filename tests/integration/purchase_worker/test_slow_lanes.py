@@ -6,7 +6,7 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from purchase_worker.audit.report import audit
+from purchase_worker.audit.all_events import audit
 from purchase_worker.drain import Drained
 from purchase_worker.runtime import Runtime
 from purchase_worker.sweep import sweep

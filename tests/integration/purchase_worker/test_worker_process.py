@@ -16,7 +16,7 @@ import redis
 from sqlalchemy import Engine
 
 from gateway.purchases.wakeups import WakeupSender
-from purchase_worker.audit.report import audit
+from purchase_worker.audit.all_events import audit
 from purchase_worker.consumer.linger import POLLS
 from purchase_worker.drain import Batch
 from purchase_worker.runtime import Runtime

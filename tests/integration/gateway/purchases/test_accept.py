@@ -18,7 +18,7 @@ from gateway.purchases import read, store
 from gateway.purchases.accept import Accepted, PurchaseRequest, Replayed, queued_purchase
 from gateway.purchases.list_by_cursor import list_by_cursor
 from gateway.purchases.store import LIMIT_READ_MAX, VAIN_MAX, Limits
-from purchase_worker.audit.report import audit
+from purchase_worker.audit.all_events import audit
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database.engine import open_engine, session

@@ -9,9 +9,9 @@ from sqlalchemy import Engine, make_url, text
 
 from deploy.database import database
 from gateway.purchases import store as gateway_store
-from purchase_worker.audit import by_user, read
+from purchase_worker.audit import by_holder, read
+from purchase_worker.audit.all_events import audit
 from purchase_worker.audit.guards import GUARDS, standing_guards
-from purchase_worker.audit.report import audit
 from purchase_worker.drain import drain
 from shared.config.database_url import with_login
 from shared.config.settings import Settings
@@ -388,7 +388,7 @@ def test_a_ledger_of_many_parts_is_read_whole(
     engine: Engine, settings: Settings, sale: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(read, "ROWS_AT_A_TIME", 5)
-    monkeypatch.setattr(by_user, "ROWS_AT_A_TIME", 2)
+    monkeypatch.setattr(by_holder, "ROWS_AT_A_TIME", 2)
     report = audit(engine, settings)
     assert report.ok
     assert (report.confirmed, report.rejected, report.queued) == (7, 7, 1)

@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import Engine, text
 
 from purchase_worker import expiry
-from purchase_worker.audit import by_user, read
+from purchase_worker.audit import by_holder, read
+from purchase_worker.audit.all_events import audit
 from purchase_worker.audit.counter_watch import CounterWatch
 from purchase_worker.audit.findings import INVENTORY, NUMBERING
-from purchase_worker.audit.report import audit
 from purchase_worker.drain import drain
 from purchase_worker.metrics import AUDIT_VIOLATIONS
 from shared.config.settings import Settings
@@ -117,7 +117,7 @@ def test_an_honest_sale_with_holds_passes(
     assert (report.rejected, report.queued) == (2, 1)
     # Nothing of a purchase is remembered from one part to the next.
     monkeypatch.setattr(read, "ROWS_AT_A_TIME", 1)
-    monkeypatch.setattr(by_user, "ROWS_AT_A_TIME", 1)
+    monkeypatch.setattr(by_holder, "ROWS_AT_A_TIME", 1)
     assert broken(audit(engine, settings)) == set()
 
 

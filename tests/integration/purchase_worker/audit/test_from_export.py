@@ -16,15 +16,15 @@ import pytest
 from rich.console import Console
 from sqlalchemy import Engine
 
+from purchase_worker.audit.all_events import audit
 from purchase_worker.audit.from_export import (
     ExportUnreadable,
     Replayed,
     replay_export,
     with_happened,
 )
-from purchase_worker.audit.report import audit
+from purchase_worker.audit.report_table import show_replayed
 from purchase_worker.audit.rows import Happened
-from purchase_worker.audit.table import show_replayed
 from shared.config.settings import Settings
 from shared.database.export import export
 from shared.purchases import StoredChange

@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import Engine
 
 from purchase_worker.audit import full_audits
-from purchase_worker.audit.report import audit
+from purchase_worker.audit.all_events import audit
 from shared.config.settings import Settings
 from tests.support.factories import add_ticket_type, run, scalar
 

@@ -7,7 +7,7 @@ import psutil
 import pytest
 from sqlalchemy import Engine, text
 
-from purchase_worker.audit.report import audit
+from purchase_worker.audit.all_events import audit
 from purchase_worker.audit.runner import AuditRunner
 from purchase_worker.audit.verdict import verdict_of
 from purchase_worker.drain import drain

@@ -16,8 +16,8 @@ from sqlalchemy import Engine, text
 from deploy.local.servers.embedded import EmbeddedServer, run_as
 from deploy.migration import DATABASE_OPTIONS as NEW_DATABASE_OPTIONS
 from gateway.webhooks import store
+from purchase_worker.audit.all_events import audit
 from purchase_worker.audit.findings import FIRST_COME, GUARDS
-from purchase_worker.audit.report import audit
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database.engine import open_engine

@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway.api_keys import store
 from gateway.webhooks import store as webhooks
-from purchase_worker.audit.report import audit
+from purchase_worker.audit.all_events import audit
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.database.rights import GATEWAY

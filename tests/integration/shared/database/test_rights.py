@@ -13,8 +13,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from purchase_worker.audit import full_audits
+from purchase_worker.audit.all_events import audit
 from purchase_worker.audit.findings import GUARDS
-from purchase_worker.audit.report import audit
 from purchase_worker.drain import drain
 from shared.config.database_url import with_login
 from shared.config.settings import Settings, variable

@@ -13,8 +13,8 @@ from psycopg2.extensions import connection
 from sqlalchemy import Engine, text
 from sqlalchemy.dialects.postgresql.base import ischema_names
 
+from purchase_worker.audit.all_events import audit
 from purchase_worker.audit.read import snapshot
-from purchase_worker.audit.report import audit
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
 from shared.database.engine import open_engine

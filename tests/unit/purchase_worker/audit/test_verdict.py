@@ -2,8 +2,8 @@
 
 from msgspec.structs import replace
 
+from purchase_worker.audit.all_events import AuditReport, Invariant
 from purchase_worker.audit.findings import DESCRIPTIONS
-from purchase_worker.audit.report import AuditReport, Invariant
 from purchase_worker.audit.verdict import (
     FINDING_MAX_CHARACTERS,
     FINDINGS_MAX,

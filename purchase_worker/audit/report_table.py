@@ -4,9 +4,9 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from purchase_worker.audit.all_events import AuditReport
 from purchase_worker.audit.findings import shown
 from purchase_worker.audit.from_export import Replayed
-from purchase_worker.audit.report import AuditReport
 
 
 def show_audit(console: Console, report: AuditReport) -> None:

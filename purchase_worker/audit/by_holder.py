@@ -1,4 +1,4 @@
-"""What each bought and gave back, kept aside on disk until all of an event is read.
+"""What each holder bought and gave back, kept on disk until all of an event is read.
 
 Limits need what each holder had before, and the holders of a large sale do not fit into memory. The
 database could read them in their order, but looks up each purchase at another place: 20 us each, or
@@ -21,7 +21,7 @@ PARTS = 256
 ROWS_AT_A_TIME = 200
 
 
-class BoughtByUser:
+class BoughtByHolder:
     """Takes purchases in any order of holders, and gives them back by parts of the holders."""
 
     def __init__(self) -> None:

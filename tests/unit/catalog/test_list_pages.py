@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.pages import PAGE_MAX_BYTES, in_pages_of, rows_that_fit
+from catalog.list_pages import PAGE_MAX_BYTES, in_pages_of, rows_that_fit
 from shared.errors import NotFound
 from shared.web.pagination import PageWanted
 

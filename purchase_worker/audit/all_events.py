@@ -9,7 +9,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812
 from sqlalchemy import Engine
 
 from purchase_worker.audit import guards, read
-from purchase_worker.audit.by_user import BoughtByUser
+from purchase_worker.audit.by_holder import BoughtByHolder
 from purchase_worker.audit.findings import (
     DESCRIPTIONS,
     FIRST_COME,
@@ -109,7 +109,7 @@ def _audit_event(
     found: Findings,
     totals: _Totals,
 ) -> None:
-    with BoughtByUser() as bought:
+    with BoughtByHolder() as bought:
         replay = Replay(event_id, found, bought.add)
         for part in read.ahead(read.entries_until_now(connection, event_id)):
             replay.feed(*part)
