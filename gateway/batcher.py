@@ -35,8 +35,8 @@ class _Asked(msgspec.Struct, Generic[Item, Answer], eq=False):
 
 
 class _Batch(msgspec.Struct, Generic[Item, Answer], eq=False):
-    """A batch in progress. `is_answered`: set by its thread, before the event loop notices; or if
-    it has none.
+    """A batch in progress. `is_answered`: set by its thread before the event loop notices; or by
+    the event loop, where no thread could be started.
 
     `is_slow`: the next one does not wait for it.
     """

@@ -85,5 +85,3 @@ for code in _codes(Problem):
 for action in ("confirm", "release", "cancel", "extend-holds"):
     for outcome in ("decided", "pending", *_codes(Problem)):
         RESOLUTIONS.labels(action, outcome)
-for policy in ("purchases", "resolutions", "resolutions-with-keys", "extensions", "sign-in"):
-    RATE_LIMITED.labels(policy)

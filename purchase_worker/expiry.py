@@ -18,7 +18,7 @@ EXPIRE_ROWS = 20_000
 EXPIRE_EVENTS = 20_000
 
 # A UUIDv7, as other commands have: so new ones stand together in every index of ids, and an event's
-# purchases in the order of theirs (gateway/purchases/of_event.py). PostgreSQL has it from 18 on.
+# purchases in the order of theirs (gateway/purchases/list_by_cursor.py). PostgreSQL 18 has it.
 NEW_ID = """
 (lpad(to_hex(floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0') || '7'
  || substr(gen_random_uuid()::text, 16))::uuid

@@ -463,8 +463,9 @@ class Unavailable(Problem):
     # It does not say that nothing was done: the fate of a commit may be unknown.
     default_detail = "Temporarily unavailable; retry, a POST with the same Idempotency-Key."
     when = (
-        "the database or catalog is unavailable, a row is locked for long, the backlog is full, "
-        "a trusted issuer's keys cannot be read, or the process is stopping"
+        "the database or catalog is unavailable or took too long, a row is locked for long, the "
+        "backlog is full, too many requests of this kind wait or are open, a trusted issuer's keys "
+        "cannot be read, or the process is stopping"
     )
     what_to_do = "retry after `Retry-After`, with the same key"
 

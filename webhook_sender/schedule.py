@@ -1,4 +1,8 @@
-"""The rule of what follows an attempt: received, again after a time, or no more."""
+"""The rules of deliveries.
+
+What follows an attempt: received, again after a time, or no more; and how long the next delivery
+gathers entries.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,8 +104,8 @@ def gather_seconds(entries: int, span: int, behind: int, per_second: float) -> f
 
     Args:
         entries: of this one.
-        span: so many numbers have they come from.
-        behind: so many numbers were there after them.
+        span: how many numbers of the ledger they were chosen from.
+        behind: how many numbers the ledger had after them.
         per_second: new numbers of the event.
     """
     share = entries / max(1, span)

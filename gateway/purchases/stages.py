@@ -25,7 +25,7 @@ class Stages(msgspec.Struct):
     batch_at: float = 0.0
     committed_at: float = 0.0
     notified_at: float = 0.0
-    # When this gateway heard of the decision; None: it was not waited for.
+    # When this gateway heard of the decision, and that decision; 0 and None: it was not waited for.
     decided_at: float = 0.0
     decision: DecidedBatch | None = None
 

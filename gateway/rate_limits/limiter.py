@@ -80,6 +80,7 @@ class RateLimiter:
         self._script = self._redis.register_script(DRAW)
         self._give_back = self._redis.register_script(GIVE_BACK)
         self._breaker = CircuitBreaker(logger, "rate_limits_not_shared", policy=name)
+        self._limited = RATE_LIMITED.labels(name)  # exported as 0 from now on
         self._own: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
         self._empty_until: OrderedDict[str, float] = OrderedDict()
@@ -124,7 +125,7 @@ class RateLimiter:
         """
         if drawn.retry_after_seconds is None:
             return self.headers(drawn)
-        RATE_LIMITED.labels(self._name).inc()
+        self._limited.inc()
         after = {"Retry-After": str(retry_after(drawn.retry_after_seconds))}
         raise TooManyRequests(headers={**after, **self.headers(drawn)})
 

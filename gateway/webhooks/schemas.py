@@ -133,7 +133,7 @@ class Webhook(BaseModel):
     disabled_at: datetime | None
     disabled_reason: DisabledReason | None = Field(
         description="`owner`: its owner disabled it; `gone`: the receiver responded with 410;"
-        " `failing`: deliveries failed for three days."
+        " `failing`: deliveries failed for too long."
     )
     failing_since: datetime | None = Field(
         description="Since when a pending delivery has failed; null: none has."

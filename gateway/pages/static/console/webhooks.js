@@ -12,14 +12,14 @@ const TESTED_MS = 1000;
 const DISABLED = {
   owner: "Disabled by you",
   gone: "Disabled: the receiver answered 410 (gone)",
-  failing: "Disabled: deliveries failed for three days",
+  failing: "Disabled: deliveries failed for too long",
 };
 const FAILURES = {
   address: "the address is not public",
   dns: "the name does not resolve",
   connection: "the connection failed",
   tls: "the certificate is not valid",
-  timeout: "no answer within 15 seconds",
+  timeout: "no answer in time",
   redirect: "it answered with a redirect",
   status: "it answered with an error",
   gone: "it answered 410: gone",
