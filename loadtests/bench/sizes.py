@@ -26,6 +26,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     latency_rates_per_second: tuple[int, ...]
     latency_seconds: float
     latency_rounds: int
+    tail_rounds: int
     stored: tuple[int, ...]
     deep_backlog: int
     growth_rounds: int
@@ -44,6 +45,7 @@ FULL = Sizes(
     latency_rates_per_second=(200, 500, 1_000, 2_000),
     latency_seconds=6.0,
     latency_rounds=3,
+    tail_rounds=5,
     stored=(1_000_000, 5_000_000),
     deep_backlog=100_000,
     growth_rounds=3,
@@ -63,6 +65,7 @@ QUICK = Sizes(
     latency_rates_per_second=(1_000,),
     latency_seconds=1.0,
     latency_rounds=1,
+    tail_rounds=1,
     stored=(50_000,),
     deep_backlog=5_000,
     growth_rounds=1,

@@ -36,6 +36,7 @@ TINY = Sizes(
     latency_rates_per_second=(50,),
     latency_seconds=0.3,
     latency_rounds=1,
+    tail_rounds=1,
     stored=(1_000,),
     deep_backlog=300,
     growth_rounds=1,

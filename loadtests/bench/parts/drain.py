@@ -38,8 +38,8 @@ def measure(bench: Bench) -> list[Figure]:
     sql, drain, publishing = measured.values()
     return [
         sql.figure("/s"),
-        msgspec.structs.replace(drain.figure("/s"), target=at_least(46_000)),
-        msgspec.structs.replace(publishing.figure("/s"), target=at_least(35_000)),
+        msgspec.structs.replace(drain.figure("/s"), target=at_least(50_000)),
+        msgspec.structs.replace(publishing.figure("/s"), target=at_least(38_000)),
         percent_figure(
             "drain_of_sql_alone_percent",
             "drain without publishing, of its SQL alone",

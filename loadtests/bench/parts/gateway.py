@@ -16,9 +16,9 @@ POLL_DECIDED = "gateway_poll_decided_requests_per_second"
 POLL_QUEUED = "gateway_poll_queued_requests_per_second"
 TARGETS = {
     ACCEPT: at_least(50),
-    NEW_TOKENS: at_least(35),
-    POLL_DECIDED: at_least(55),
-    POLL_QUEUED: at_least(55),
+    NEW_TOKENS: at_least(45),
+    POLL_DECIDED: at_least(80),
+    POLL_QUEUED: at_least(65),
 }
 
 

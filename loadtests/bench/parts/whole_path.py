@@ -104,7 +104,7 @@ def _comparisons(bench: Bench, measured: dict[str, Measured]) -> list[Figure]:
             label="accepted and decided, against the straightforward design",
             unit="x",
             values=ratios(hot, measured[STRAIGHT].rates),
-            target=at_least(15),
+            target=at_least(25),
         ),
         percent_figure(
             "eventify_of_bare_two_processes_percent",

@@ -134,6 +134,35 @@ TABLES: Mapping[str, Table] = {
             _row("with them", "gateway_memory_with_10000_waiting_mib"),
         )
     ),
+    "tails": Table(
+        (
+            *(
+                _row(
+                    f"{rate:,}/s offered, request to decided: p99, p99.9; a bare COMMIT's p99",
+                    *(
+                        f"tails_at_{rate}_per_second_{key}_ms"
+                        for key in ("p99", "p999", "commit_p99")
+                    ),
+                )
+                for rate in (200, 500, 1_000, 2_000)
+            ),
+            *(
+                _row(
+                    f"{rate:,}/s, the worst round's {percentile} less twice its COMMIT's p99",
+                    f"tails_at_{rate}_per_second_{key}_above_commits_ms",
+                )
+                for rate in (200, 1_000, 2_000)
+                for percentile, key in (("p99", "p99"), ("p99.9", "p999"))
+            ),
+            *(
+                _row(
+                    f"{rate:,}/s, p99 in seconds without a stall of the machine",
+                    f"tails_at_{rate}_per_second_calm_p99_ms",
+                )
+                for rate in (200, 1_000)
+            ),
+        )
+    ),
     "costs": Table(
         tuple(
             _row(
