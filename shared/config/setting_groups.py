@@ -368,8 +368,9 @@ class WebhookSettings(BaseModel, defer_build=True):
     webhook_retry_max_seconds: PositiveFloat = 86_400.0
     """The longest time between two attempts."""
     webhook_give_up_seconds: PositiveFloat = 259_200.0
-    """After three days of failures the next one, up to `webhook_retry_max_seconds` later, disables
-    the webhook. Nothing is lost, and once it is enabled it goes on where it stopped."""
+    """When deliveries have failed for this long, the next failure, up to
+    `webhook_retry_max_seconds` later, disables the webhook: three days. Nothing is lost, and once
+    it is enabled it goes on where it stopped."""
     webhook_poll_seconds: PositiveFloat = 1.0
     """How often a sender looks in the database for what is to be retried, and for entries that no
     message has announced."""

@@ -5,7 +5,6 @@ from typing import Literal
 import msgspec
 
 from loadtests.bench.load.latency import LatencySummary
-from loadtests.bench.load.loops import intended_moments
 from loadtests.bench.load.tally import LoadRun
 from loadtests.bench.report.figures import Figure, at_most
 from loadtests.bench.system.rows import add_ticket_types
@@ -30,15 +29,11 @@ def measure(bench: Bench) -> list[Figure]:
 
 
 def _offer(bench: Bench, hot: int, rate: int, until: Until, seed: int) -> LoadRun:
-    system = bench.system
-    decisions = system.decisions()
-    moments = intended_moments(rate, bench.sizes.latency_seconds, seed)
     if until == "accepted":
         load = bench.buying([hot])
     else:
         load = bench.buying_and_waiting([hot], WAIT_SECONDS)
-    run = bench.open(load, moments)
-    system.wait_for_decisions(decisions + run.answered)
+    run = bench.offered(load, rate, seed)
     bench.say(
         f"  {rate:>5,} /s until {until:<8}  p50 {run.latency.p50_ms:6.1f} ms"
         f"  p99 {run.latency.p99_ms:6.1f} ms  p99.9 {run.latency.p999_ms:6.1f} ms"

@@ -13,7 +13,6 @@ import msgspec
 from sqlalchemy import Engine, text
 
 from loadtests.bench.load.latency import LatencySummary, latency
-from loadtests.bench.load.loops import intended_moments
 from loadtests.bench.load.probes import Probes, probe
 from loadtests.bench.load.tally import LoadRun, SlowAnswer
 from loadtests.bench.report.figures import Figure, at_most
@@ -106,7 +105,8 @@ def measure(bench: Bench) -> list[Figure]:
             for rate in sizes.latency_rates_per_second:
                 probes = probing.submit(probe, system.settings.database_url, sizes.latency_seconds)
                 before = _counters(system.engine)
-                run = _offer(recording, hot, rate, seed)
+                load = recording.buying_and_waiting([hot], WAIT_SECONDS)
+                run = recording.offered(load, rate, seed, slow_seconds=0.0)  # all answers are kept
                 moved = _counters(system.engine) - before
                 rounds[rate].append(_round(recording, rate, run, probes.result()))
                 bench.say("      " + ", ".join(f"{n:,} {name}" for name, n in moved.items()))
@@ -117,15 +117,6 @@ def measure(bench: Bench) -> list[Figure]:
 def _counters(engine: Engine) -> Counter[str]:
     with engine.connect() as connection:
         return Counter(dict(connection.execute(COUNTERS).mappings().one()))
-
-
-def _offer(bench: Bench, hot: int, rate: int, seed: int) -> LoadRun:
-    """With all of its answers."""
-    decisions = bench.system.decisions()
-    load = bench.buying_and_waiting([hot], WAIT_SECONDS)
-    run = bench.open(load, intended_moments(rate, bench.sizes.latency_seconds, seed), 0.0)
-    bench.system.wait_for_decisions(decisions + run.answered)
-    return run
 
 
 def _round(bench: Bench, rate: int, run: LoadRun, probes: Probes) -> Round:

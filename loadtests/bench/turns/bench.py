@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import text
 
 from loadtests.answers import Line
-from loadtests.bench.load.loops import run_closed_loop, run_open_loop
+from loadtests.bench.load.loops import intended_moments, run_closed_loop, run_open_loop
 from loadtests.bench.load.requests import Load, buying, reading
 from loadtests.bench.load.tally import LoadRun
 from loadtests.bench.sizes import Sizes
@@ -89,6 +89,14 @@ class Bench:
             run_open_loop, self.system.port, load, moments, slow_seconds
         )
         return self.checked(running.result())
+
+    def offered(self, load: Load, rate: int, seed: int, slow_seconds: float = math.inf) -> LoadRun:
+        """An open loop of purchases at this rate a second; until all of them are decided."""
+        decisions = self.system.decisions()
+        moments = intended_moments(rate, self.sizes.latency_seconds, seed)
+        run = self.open(load, moments, slow_seconds)
+        self.system.wait_for_decisions(decisions + run.answered)
+        return run
 
     def checked(self, run: LoadRun) -> LoadRun:
         """The same run; what was not expected in it is noted."""
