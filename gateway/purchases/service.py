@@ -107,6 +107,7 @@ class PurchaseService:
         await self._limit.close()
         await self._key_limit.close()
         await self._accepting.close()
+        self._slow.close()
         await self.look_up.close()
         await self._listener.stop()
         await self._backlog.checks.stop()

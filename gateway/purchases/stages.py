@@ -1,17 +1,26 @@
 """Where purchase requests waited that took long: `slow_purchase` in the log (docs/logs.md).
 
+A line costs as much CPU as a purchase. So only the slowest of each second are logged: or a gateway
+that is slow for want of CPU would log all its purchases, and be the slower for it.
+
 A purchase is followed through gateway and worker by times of the wall clock, so as exactly as their
 hosts are in step. Each stage ends where the next begins: together they are the whole time.
 """
 
+import asyncio
 import time
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from heapq import heappush, heappushpop
+from typing import Final, Protocol
 
 import msgspec
 
 from shared.observability.logging import get_logger
 from shared.purchases import DecidedBatch
+
+# Of each second; a hundred lines take a hundredth of a core.
+LOGGED_MAX: Final = 100
+LOG_EVERY_SECONDS: Final = 1.0
 
 logger = get_logger(__name__)
 
@@ -68,6 +77,12 @@ class Followed(Protocol):
     def stages(self) -> Stages | None: ...
 
 
+class _Slow(msgspec.Struct, frozen=True, order=True):
+    seconds: float
+    purchase_id: str
+    stages: Stages
+
+
 class SlowPurchases:
     """Logs purchases that take longer than `seconds` from their receipt to the answer; 0: none."""
 
@@ -76,6 +91,9 @@ class SlowPurchases:
         self._seconds = seconds
         # Until the answer, by purchase.
         self._followed: dict[str, Stages] = {}
+        # The slowest since the last lines, the least slow one first, and how many were slow.
+        self._slowest: list[_Slow] = []
+        self._count = 0
 
     def received(self, request_id: str) -> Stages | None:
         return Stages(time.time(), request_id) if self.is_on else None
@@ -103,20 +121,44 @@ class SlowPurchases:
                 stages.decided_at, stages.decision = now, batch
 
     def answered(self, request: Followed) -> None:
+        """Call it in the event loop."""
         stages = request.stages
         if stages is None:
             return
         del self._followed[request.id]
-        now = time.time()
-        if now - stages.received_at < self._seconds:
+        seconds = time.time() - stages.received_at
+        if seconds < self._seconds:
             return
-        durations = stages.seconds(now)
+        if not self._slowest:
+            loop = asyncio.get_running_loop()
+            loop.call_later(
+                LOG_EVERY_SECONDS, lambda: loop.run_in_executor(None, _log, *self._taken())
+            )
+        self._count += 1
+        push = heappush if len(self._slowest) < LOGGED_MAX else heappushpop
+        push(self._slowest, _Slow(seconds, request.id, stages))
+
+    def close(self) -> None:
+        """Log what is not logged yet."""
+        _log(*self._taken())
+
+    def _taken(self) -> tuple[list[_Slow], int]:
+        taken = self._slowest, self._count
+        self._slowest, self._count = [], 0
+        return taken
+
+
+def _log(slowest: list[_Slow], count: int) -> None:
+    for slow in sorted(slowest, reverse=True):
+        stages = slow.stages
+        durations = stages.seconds(stages.received_at + slow.seconds)
         logger.warning(
             "slow_purchase",
-            purchase=request.id,
+            purchase=slow.purchase_id,
             request_id=stages.request_id,
             received_at=round(stages.received_at, 6),
-            seconds=round(now - stages.received_at, 6),
+            seconds=round(slow.seconds, 6),
             longest=max(durations, key=durations.__getitem__),
             stages={name: round(duration, 6) for name, duration in durations.items()},
+            count=count,
         )

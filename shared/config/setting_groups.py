@@ -294,7 +294,8 @@ class PurchaseSettings(BaseModel, defer_build=True):
     whole on-sale of one shop."""
     slow_purchase_seconds: NonNegativeFloat = 0.0
     """Purchases that take this long from receipt to answer are logged as `slow_purchase`, with the
-    time in each stage (docs/operations.md#slow-purchases). 0: none."""
+    time in each stage, the 100 slowest of each second (docs/operations.md#slow-purchases). 0: none.
+    """
     list_threads: PositiveInt = 2
     """Lists of purchases: rare beside the polls, and kept from using their connections."""
     position_max_rows: PositiveInt = 1_000

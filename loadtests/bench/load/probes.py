@@ -16,7 +16,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, lower 
 
 TIMER_SECONDS = 0.002
 COMMIT_EVERY_SECONDS = 0.02
-SAMPLE_EVERY_SECONDS = 0.005
+SAMPLE_EVERY_SECONDS = 0.02
 # A record of WAL and its flush, and no row.
 COMMIT = "SELECT pg_logical_emit_message(true, 'probe', '')"
 WAITS = """

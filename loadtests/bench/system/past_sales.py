@@ -6,11 +6,17 @@ that the audit finds nothing: numbers without a gap, batches that had seen their
 counters.
 """
 
+import time
+
 from sqlalchemy import Engine, text
 
 from loadtests.bench.system.rows import PRICE, add_ticket_types, without_limit
+from shared.config.settings import Settings
 
 EVENTS = 100
+# Of millions: the sweeper's pause, and what it reads.
+CHECKED_MIN = 1_000_000
+CHECKED_SECONDS = Settings.model_fields["counter_watch_seconds"].default + 5
 # As many as the drain decides in one transaction.
 BATCH = 500
 
@@ -52,7 +58,10 @@ COUNTERS = text("UPDATE counters SET sold = :each WHERE ticket_type_id = ANY(:ti
 
 
 def add_past_sales(engine: Engine, purchases: int) -> None:
-    """Confirmed purchases (a multiple of 100) of a hundred sold-out events."""
+    """Confirmed purchases (a multiple of 100) of a hundred sold-out events.
+
+    Returns when the sweeper has compared them with their counters: it reads each entry once.
+    """
     each = purchases // EVENTS
     types = add_ticket_types(engine, EVENTS, capacity=each, events=EVENTS)
     parameters = {"ticket_types": types, "events": EVENTS, "each": each, "batch": BATCH}
@@ -71,3 +80,5 @@ def add_past_sales(engine: Engine, purchases: int) -> None:
         connection.exec_driver_sql("VACUUM ANALYZE requests, ledger, batches")
         connection.exec_driver_sql("CHECKPOINT")
         connection.exec_driver_sql("RESET statement_timeout")
+    if purchases >= CHECKED_MIN:
+        time.sleep(CHECKED_SECONDS)
