@@ -139,6 +139,9 @@ class DecidedBatch(msgspec.Struct, frozen=True, kw_only=True):
     at: str = ""
     # When, of those of another event whose time is not `at`.
     resolved_at: dict[str, str] = {}
+    # Of a small batch the packed results of purchases that are not held: who waits for one needs
+    # not read it.
+    results: dict[str, bytes] = {}
 
 
 def purchase_of(  # noqa: PLR0913 - as many as the body has

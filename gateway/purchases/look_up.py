@@ -9,8 +9,15 @@ from sqlalchemy import Engine
 from gateway.batcher import Batcher
 from gateway.purchases.pace import Pace, read_again_seconds
 from gateway.purchases.read import Found
-from gateway.purchases.results import DecidedResult, Poll, Queued, Reading, ResultReader
-from gateway.purchases.waiting import Waiter, Waiters, WaitLimit
+from gateway.purchases.results import (
+    DecidedResult,
+    Poll,
+    Queued,
+    Reading,
+    ResultReader,
+    unpacked,
+)
+from gateway.purchases.waiting import Decision, Waiter, Waiters, WaitLimit
 from shared.auth.caller import Caller
 from shared.config.settings import Settings
 from shared.errors import NotFound, Unavailable
@@ -40,6 +47,18 @@ class PurchaseAnswer(msgspec.Struct, frozen=True, gc=False):
     def version(self) -> bytes:
         """Changes with the body, but for what varies with time alone."""
         return b"%08x" % zlib.crc32(self.body if self.unvarying is None else self.unvarying)
+
+
+def _answer(purchase_id: str, result: DecidedResult) -> PurchaseAnswer:
+    return PurchaseAnswer(purchase_id, result.body, None, result.status, result.unvarying)
+
+
+def _told(user_id: int, purchase_id: str, decision: Decision) -> PurchaseAnswer | None:
+    """This user's purchase as the message of its decision told it; None: it is to be read."""
+    result = unpacked(decision.result()) if decision.done() else None
+    if result is None or result.user_id != user_id:
+        return None
+    return _answer(purchase_id, result)
 
 
 class _Bought(msgspec.Struct):
@@ -78,11 +97,14 @@ class PurchaseLookUp:
         if reading is None:
             raise NotFound
         if isinstance(reading, DecidedResult):
-            return PurchaseAnswer(
-                purchase_id, reading.body, None, reading.status, reading.unvarying
-            )
+            return _answer(purchase_id, reading)
         body = self._still_queued(reading)
         return PurchaseAnswer(purchase_id, msgspec.json.encode(body), body.estimated_wait_seconds)
+
+    async def decided(self, user_id: int, purchase_id: str, decision: Decision) -> PurchaseAnswer:
+        """A purchase whose decision was waited for. Raises as `read`."""
+        told = _told(user_id, purchase_id, decision)
+        return await self.read(user_id, purchase_id) if told is None else told
 
     async def waiter(self, caller: Caller, purchase_id: str) -> Waiter:
         """As whom the caller waits for a purchase.
@@ -124,6 +146,8 @@ class PurchaseLookUp:
                     return answer
                 del answer  # thousands wait, and each reads it again
                 await wait_limit.wait_for(decision)
+                if (told := _told(waiter.user_id, purchase_id, decision)) is not None:
+                    return told
             finally:
                 self._waiters.forget(purchase_id, decision)
 
@@ -141,16 +165,17 @@ class PurchaseLookUp:
         """
         if self._waiters.is_closed or self._waiters.is_full(waiter):
             raise Unavailable
-        answer, sent = None, b""
+        answer, told, sent = None, None, b""
         while True:
             decision = self._waiters.expect(purchase_id, waiter)
             try:
-                answer = await self._read_again(waiter.user_id, purchase_id, answer)
+                answer = told or await self._read_again(waiter.user_id, purchase_id, answer)
                 yield answer if answer.body != sent else None
                 sent = answer.body
                 if answer.waits_seconds is None or self._waiters.is_closed:
                     return
                 await WaitLimit(read_again_seconds(answer.waits_seconds), leaves).wait_for(decision)
+                told = _told(waiter.user_id, purchase_id, decision)
             finally:
                 self._waiters.forget(purchase_id, decision)
 

@@ -51,6 +51,15 @@ class _Status(msgspec.Struct):
 _status = msgspec.json.Decoder(_Status)
 
 
+def unpacked(value: object) -> DecidedResult | None:
+    """A worker's packed result; None if it is none."""
+    result = unpack_result(value) if isinstance(value, bytes) else None
+    if result is None:
+        return None
+    user_id, body = result
+    return DecidedResult(user_id, body, _status.decode(body).status, body)
+
+
 def decided(user_id: int, purchase: Purchase) -> DecidedResult:
     body = unvarying = msgspec.json.encode(purchase)
     if isinstance(purchase, HeldPurchase):
@@ -109,13 +118,8 @@ class ResultReader:
         )
         if values is None:
             return {}
-        found = {}
-        for id_, value in zip(ids, values, strict=True):
-            result = unpack_result(value) if isinstance(value, bytes) else None
-            if result is not None:
-                user_id, body = result
-                found[id_] = DecidedResult(user_id, body, _status.decode(body).status, body)
-        return found
+        found = zip(ids, map(unpacked, values), strict=True)
+        return {id_: result for id_, result in found if result is not None}
 
     def _from_postgres(self, ids: Sequence[str]) -> dict[str, DecidedResult | Queued]:
         found = read(self._engine, ids, position_max_rows=self._position_max_rows)

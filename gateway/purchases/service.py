@@ -168,7 +168,7 @@ class PurchaseService:
                 await wait_limit.wait_for(decision)
                 # The response to an accepted purchase is never a 503: then it is the 202.
                 with suppress(Unavailable):
-                    answer = await self.look_up.read(user_id, request.id)
+                    answer = await self.look_up.decided(user_id, request.id, decision)
                     return replace(answer, rate_limit=rate_limit)
         except NotYourEvent as refused:
             await self._limit.draw(_foreign_bucket(user_id, wanted))

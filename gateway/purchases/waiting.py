@@ -52,11 +52,14 @@ class Outcome(msgspec.Struct, frozen=True):
     at: str
 
 
-NO_OUTCOMES: Mapping[str, Outcome] = MappingProxyType({})
+# What the message of a decision tells of it: of a confirmation or release its outcome, of a
+# purchase its packed result.
+Told = Outcome | bytes
+NOTHING_TOLD: Mapping[str, Told] = MappingProxyType({})
 # Of the callbacks of all that wait: each would get a copy of its task's.
 NO_CONTEXT = contextvars.Context()
-# Its result is the outcome where that is known without a look at the database.
-Decision = asyncio.Future[Outcome | None]
+# Its result is what was told of it; None: it is to be read.
+Decision = asyncio.Future[Told | None]
 
 
 def ledger_of(event_id: int) -> str:
@@ -133,13 +136,11 @@ class Waiters:
             if not waiting:
                 del self._futures[purchase_id]
 
-    def wake(
-        self, purchase_ids: Iterable[str], outcomes: Mapping[str, Outcome] = NO_OUTCOMES
-    ) -> None:
+    def wake(self, purchase_ids: Iterable[str], told: Mapping[str, Told] = NOTHING_TOLD) -> None:
         for purchase_id in purchase_ids:
             for future in self._futures.pop(purchase_id, ()):
                 if not future.done():
-                    future.set_result(outcomes.get(purchase_id))
+                    future.set_result(told.get(purchase_id))
 
     def close(self) -> None:
         """Wake all; later calls of `expect` do not wait. For a process that is stopping."""
@@ -251,11 +252,12 @@ class DecisionListener:
             self._observe(batch)
         for event_id, decided in batch.decided.items():
             self._pace.observe(event_id, decided, batch.seconds)
-        outcomes = {
+        told: dict[str, Told] = {
             id_: Outcome(status, batch.resolved_at.get(id_, batch.at))
             for id_, status in batch.resolved.items()
         }
-        self._waiters.wake(batch.ids, outcomes)
+        told.update(batch.results)
+        self._waiters.wake(batch.ids, told)
         self._waiters.wake(map(ledger_of, batch.events))
 
     async def _recheck(self) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from gateway.batcher import Batcher
 from gateway.purchases.traces import PurchaseTraces
-from gateway.purchases.waiting import Decision, Waiter, Waiters, WaitLimit
+from gateway.purchases.waiting import Decision, Outcome, Waiter, Waiters, WaitLimit
 from gateway.purchases.wakeups import WakeupSender
 from gateway.resolutions import store
 from gateway.resolutions.rules import (
@@ -95,7 +95,7 @@ class Resolutions:
             if isinstance(verdict, Accepted) and verdict.id == command.id:
                 await wait_limit.wait_for(decision)
                 outcome = decision.result() if decision.done() else None
-                if outcome is not None and verdict.hold is not None:
+                if isinstance(outcome, Outcome) and verdict.hold is not None:
                     reference = command.payment_reference
                     return Resolved(ended(verdict.hold, outcome.status, outcome.at, reference))
         finally:

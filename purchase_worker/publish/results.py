@@ -36,6 +36,9 @@ from shared.purchases import (
 
 # It may be cancelled.
 CONFIRMED_TTL_SECONDS = 10
+# With more than these (20 KB), a batch's message to each gateway and sender has no results: in a
+# rush they are read many at a time, which costs little, and most buyers poll.
+RESULTS_IN_MESSAGE_MAX = 64
 
 logger = get_logger(__name__)
 
@@ -59,7 +62,8 @@ class ResultPublisher:
 
 def commands(batch: Batch, ttl_seconds: int) -> list[Command]:
     """The results, then the message."""
-    results: list[Command] = []
+    to_store: list[Command] = []
+    results: dict[str, bytes] = {}
     ids = []
     decided: Counter[int] = Counter()
     resolved, resolved_at = {}, {}
@@ -74,15 +78,16 @@ def commands(batch: Batch, ttl_seconds: int) -> list[Command]:
             if entry.kind != HELD:
                 purchase = body(part.lane.event_id, command, work, entry, part.decided_at)
                 result = pack_result(command.user_id, msgspec.json.encode(purchase))
+                results[command.id] = result
                 seconds = ttl_seconds if entry.kind == REJECTED else CONFIRMED_TTL_SECONDS
-                results.append(("SET", RESULT_KEY_PREFIX + command.id, result, "EX", seconds))
+                to_store.append(("SET", RESULT_KEY_PREFIX + command.id, result, "EX", seconds))
         elif entry.purchase_id is not None:
             ids.append(entry.purchase_id)
             if isinstance(command, Confirm | Release):
                 resolved[command.id] = entry.kind
                 if part.decided_at != at:
                     resolved_at[command.id] = part.decided_at
-            results.append(("DEL", RESULT_KEY_PREFIX + entry.purchase_id))
+            to_store.append(("DEL", RESULT_KEY_PREFIX + entry.purchase_id))
     message = DecidedBatch(
         ids=ids,
         events=sorted(events),
@@ -94,8 +99,9 @@ def commands(batch: Batch, ttl_seconds: int) -> list[Command]:
         resolved=resolved,
         at=at,
         resolved_at=resolved_at,
+        results=results if len(results) <= RESULTS_IN_MESSAGE_MAX else {},
     )
-    return [*results, ("PUBLISH", DECIDED_CHANNEL, msgspec.msgpack.encode(message))]
+    return [*to_store, ("PUBLISH", DECIDED_CHANNEL, msgspec.msgpack.encode(message))]
 
 
 def body(event_id: int, command: Buy, work: Work, entry: Entry, decided_at: str) -> Purchase:

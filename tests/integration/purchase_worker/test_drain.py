@@ -15,7 +15,11 @@ from purchase_worker import store
 from purchase_worker.audit.all_events import audit
 from purchase_worker.decision import NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
 from purchase_worker.drain import RETRY_SKIPPED_SECONDS, Batch, Drained, drain
-from purchase_worker.publish.results import ResultPublisher, commands
+from purchase_worker.publish.results import (
+    RESULTS_IN_MESSAGE_MAX,
+    ResultPublisher,
+    commands,
+)
 from shared.config.settings import Settings
 from shared.database.engine import open_engine
 from shared.purchases import (
@@ -557,6 +561,38 @@ def test_a_result_is_byte_for_byte_what_the_gateway_makes_of_the_rows(
     for id_ in ids:
         expected = found[id_].user_id, msgspec.json.encode(found[id_].purchase)
         assert result_of(redis_client, id_) == expected
+
+
+def test_the_message_of_a_small_batch_has_its_results_but_of_held_purchases(
+    engine: Engine, settings: Settings, redis_client: redis.Redis
+) -> None:
+    buyer, ticket_type = add_user(engine), add_ticket_type(engine, 1)
+    wanted = [request(buyer, ticket_type), request(buyer, ticket_type)]
+    confirmed, rejected = queue(engine, wanted)
+    with_holds = add_ticket_type(engine, 1)
+    held = queue_buy(engine, [(with_holds, 1)], hold_seconds=600)
+
+    messages: list[DecidedBatch] = []
+
+    def publish(batch: Batch) -> None:
+        *_, (_, _, message) = commands(batch, ttl_seconds=60)
+        messages.append(msgspec.msgpack.decode(message, type=DecidedBatch))
+        ResultPublisher(settings)(batch)
+
+    drain(engine, [event_of(engine, one) for one in (ticket_type, with_holds)], settings, publish)
+    told = {id_: result for message in messages for id_, result in message.results.items()}
+    assert sorted(told) == sorted([confirmed, rejected])
+    assert [id_ for message in messages for id_ in message.ids if id_ not in told] == [held]
+    for id_, packed in told.items():
+        assert unpack_result(packed) == result_of(redis_client, id_)
+
+    many = add_ticket_type(engine, RESULTS_IN_MESSAGE_MAX + 1)
+    queue(engine, [request(buyer, many) for _ in range(RESULTS_IN_MESSAGE_MAX + 1)])
+    messages.clear()
+    drain(engine, [event_of(engine, many)], settings, publish)
+    assert [(len(message.ids), message.results) for message in messages] == [
+        (RESULTS_IN_MESSAGE_MAX + 1, {})
+    ]
 
 
 def test_without_redis_the_decisions_stand(engine: Engine, settings: Settings) -> None:

@@ -26,13 +26,14 @@ from gateway.purchases.waiting import DecisionListener, Waiter, Waiters, WaitLim
 from gateway.resolutions.rules import Command
 from gateway.resolutions.service import Resolutions
 from purchase_worker.drain import drain
+from purchase_worker.publish import results
 from purchase_worker.publish.results import ResultPublisher
 from shared.auth.caller import Caller
 from shared.config.settings import Settings
 from shared.errors import ClientLeft, NotFound, Unavailable
 from shared.free_port import free_port
 from shared.messaging.celery_client import PURCHASES_QUEUE
-from shared.purchases import DECIDED_CHANNEL, RESULT_KEY_PREFIX, DecidedBatch
+from shared.purchases import DECIDED_CHANNEL, RESULT_KEY_PREFIX, DecidedBatch, pack_result
 from tests.support.factories import (
     add_event,
     add_ticket_type,
@@ -158,6 +159,56 @@ async def test_a_client_that_waits_gets_the_decision(
     await decide()
     assert status(await waiting) == "confirmed"
     assert service.waiting == 0
+
+
+@pytest.mark.parametrize("in_message_max", [0, 1], ids=["read", "told"])
+@pytest.mark.parametrize("is_buying", [False, True])
+async def test_who_waits_for_a_purchase_of_a_small_batch_needs_not_read_it(
+    service: PurchaseService,
+    buyer: int,
+    queued: tuple[int, str],
+    decide: Callable[[], Awaitable[object]],
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    in_message_max: int,
+    is_buying: bool,
+) -> None:
+    monkeypatch.setattr(results, "RESULTS_IN_MESSAGE_MAX", in_message_max)
+    await until(lambda: redis_client.pubsub_numsub(DECIDED_CHANNEL)[0][1] > 0)
+    if is_buying:
+        await decide()  # of another purchase
+        waiting = asyncio.create_task(buy(service, buyer, queued[0], limit=wait_limit()))
+        await until(lambda: redis_client.llen(PURCHASES_QUEUE) == 1)
+    else:
+        waiting = asyncio.create_task(service.look_up.wait(Waiter(buyer), queued[1], wait_limit()))
+    await until(lambda: service.waiting == 1)
+    read: list[str] = []
+    read_before = service.look_up.read
+
+    async def read_and_count(user_id: int, purchase_id: str) -> PurchaseAnswer:
+        read.append(purchase_id)
+        return await read_before(user_id, purchase_id)
+
+    monkeypatch.setattr(service.look_up, "read", read_and_count)
+    await decide()
+    answer = await waiting
+    assert status(answer) == "confirmed"
+    assert read == ([] if in_message_max else [answer.id])
+    assert replace(answer, rate_limit={}) == await read_before(buyer, answer.id)
+
+
+async def test_what_a_message_tells_of_another_users_purchase_is_not_passed_on(
+    service: PurchaseService, engine: Engine, queued: tuple[int, str]
+) -> None:
+    """Or it would be if an id could be guessed."""
+    other = add_user(engine)
+    decision = service.waiters.expect(queued[1], Waiter(other))
+    service.waiters.wake(
+        [queued[1]], {queued[1]: pack_result(other + 1, b'{"status":"confirmed"}')}
+    )
+    with pytest.raises(NotFound):
+        await service.look_up.decided(other, queued[1], decision)
 
 
 STAGES = ("worker", "lock", "decide", "commit", "publish", "result")
