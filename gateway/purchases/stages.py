@@ -94,6 +94,7 @@ class SlowPurchases:
         # The slowest since the last lines, the least slow one first, and how many were slow.
         self._slowest: list[_Slow] = []
         self._count = 0
+        self._logging: asyncio.TimerHandle | None = None
 
     def received(self, request_id: str) -> Stages | None:
         return Stages(time.time(), request_id) if self.is_on else None
@@ -131,7 +132,7 @@ class SlowPurchases:
             return
         if not self._slowest:
             loop = asyncio.get_running_loop()
-            loop.call_later(
+            self._logging = loop.call_later(
                 LOG_EVERY_SECONDS, lambda: loop.run_in_executor(None, _log, *self._taken())
             )
         self._count += 1
@@ -140,6 +141,8 @@ class SlowPurchases:
 
     def close(self) -> None:
         """Log what is not logged yet."""
+        if self._logging is not None:
+            self._logging.cancel()
         _log(*self._taken())
 
     def _taken(self) -> tuple[list[_Slow], int]:
