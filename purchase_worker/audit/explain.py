@@ -404,7 +404,8 @@ def _why_queued(facts: PurchaseFacts) -> str:
         return "The queue is moving: the requests ahead of this one explain the wait."
     return (
         "The queue is not moving. Another session may hold the lock of the event's lane, or a"
-        " commit waits for a standby: see docs/operations.md, `A sale stands still`."
+        " commit waits for a standby: see docs/operations.md, `A sale stands still`. If neither is"
+        " so, `eventify audit` finds out whether the request is in the queue at all."
     )
 
 

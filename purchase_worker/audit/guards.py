@@ -15,6 +15,7 @@ GUARDS: Final = {
         "requests_key_has_fingerprint",
         "requests_key_length",
         "requests_lines",
+        "requests_not_as_replica",
         "requests_note_length",
         "requests_payment_reference_length",
         "requests_pkey",
@@ -41,6 +42,7 @@ GUARDS: Final = {
         "ledger_insert_only",
         "ledger_left_not_negative",
         "ledger_lines",
+        "ledger_not_as_replica",
         "ledger_number_positive",
         "ledger_one_answer",
         "ledger_pkey",
@@ -77,6 +79,7 @@ GUARDS: Final = {
         "ticket_types_name_length",
         "ticket_types_name_trimmed",
         "ticket_types_never_truncated",
+        "ticket_types_not_as_replica",
         "ticket_types_of_event",
         "ticket_types_open_counter",
         "ticket_types_paused_at_writable",
@@ -96,9 +99,10 @@ GUARDS: Final = {
         "events_currency_form",
         "events_end_after_start",
         "events_end_time_writable",
+        "events_id_frozen",
         "events_id_positive",
         "events_max_per_user_positive",
-        "events_id_frozen",
+        "events_not_as_replica",
         "events_notice_length",
         "events_open_lane",
         "events_owner_id_fkey",
@@ -136,7 +140,8 @@ WITH tables AS (
     SELECT oid, relname FROM pg_class WHERE relname = ANY(%(tables)s) AND pg_table_is_visible(oid)
 )
 SELECT relname, tgname FROM tables JOIN pg_trigger ON tgrelid = tables.oid
-WHERE NOT tgisinternal AND tgenabled IN ('O', 'A')
+WHERE NOT tgisinternal
+  AND tgenabled IN (CASE right(tgname, 15) WHEN '_not_as_replica' THEN 'R' ELSE 'O' END, 'A')
 UNION ALL
 SELECT relname, conname FROM tables JOIN pg_constraint c ON conrelid = tables.oid
 WHERE contype IN ('c', 'f', 'p', 'u') AND convalidated

@@ -9,13 +9,14 @@ import psycopg2
 import pytest
 from psycopg2 import errors
 from sqlalchemy import Engine, text
+from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy.exc import DBAPIError
 
 from gateway.accounts import store as accounts
 from purchase_worker.audit.all_events import audit
 from purchase_worker.drain import drain
 from shared.config.settings import Settings
-from shared.database.engine import open_engine
+from shared.database.engine import DATABASE_UNAVAILABLE, open_engine
 from tests.support.factories import (
     add_event,
     add_ticket_type,
@@ -25,6 +26,7 @@ from tests.support.factories import (
     event_of,
     ignore,
     issue,
+    outcomes,
     queue,
     queue_issue,
     request,
@@ -646,6 +648,15 @@ BEHIND_ANOTHER = {
     "work_list_class_known",
     "work_list_pkey",
 }
+# They fire where no other trigger does.
+OF_REPLICAS = {
+    "requests_not_as_replica": insert("requests", {"user_id": "1"}),
+    "ledger_not_as_replica": insert("ledger", {"event_id": "1"}),
+    "events_not_as_replica": "UPDATE events SET title = 'Another'",
+    "ticket_types_not_as_replica": "DELETE FROM ticket_types",
+    "api_keys_not_as_replica": "UPDATE api_keys SET revoked_at = now()",
+    "token_cutoffs_not_as_replica": "DELETE FROM token_cutoffs",
+}
 FOREIGN_KEYS = ("_fkey", "with_purchases_kept", "with_requests_kept")
 READ_ALL_GUARDS = """
 SELECT conname FROM pg_constraint
@@ -683,7 +694,50 @@ def test_every_guard_of_the_schema_is_tried(guarded: Engine) -> None:
     with guarded.connect() as connection:
         standing = set(connection.exec_driver_sql(READ_ALL_GUARDS).scalars())
     tried = {guard for _, guard in VIOLATIONS}
-    assert tried - RULES == standing - WRITERS - BEHIND_ANOTHER - {"alembic_version_pkc"}
+    others = WRITERS | BEHIND_ANOTHER | OF_REPLICAS.keys() | {"alembic_version_pkc"}
+    assert tried - RULES == standing - others
+
+
+@pytest.mark.parametrize("statement", OF_REPLICAS.values(), ids=OF_REPLICAS)
+@pytest.mark.parametrize("service", ["gateway", "catalog", "worker", "sweeper", "operator"])
+def test_no_service_writes_where_no_trigger_fires(
+    guarded: Engine, service: str, statement: str
+) -> None:
+    with guarded.connect() as connection:
+        connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+        connection.exec_driver_sql(f"SET LOCAL application_name = 'eventify-{service}'")
+        with pytest.raises(DBAPIError) as raised:
+            connection.exec_driver_sql(statement)
+    assert isinstance(raised.value.orig, errors.ReadOnlySqlTransaction)
+
+
+def test_a_bulk_load_writes_where_no_trigger_fires(guarded: Engine) -> None:
+    with guarded.connect() as connection:
+        connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+        assert connection.exec_driver_sql(OF_REPLICAS["events_not_as_replica"]).rowcount > 0
+
+
+def test_what_was_queued_is_decided_once_triggers_fire_again(
+    engine: Engine, settings: Settings
+) -> None:
+    """It was decided without them once, and its lane stood still for good."""
+    ticket_type = add_ticket_type(engine, 1)
+    event = event_of(engine, ticket_type)
+    (id_,) = queue(engine, [request(add_user(engine), ticket_type)])
+    worker = open_engine(settings, "worker")
+
+    @sqlalchemy_event.listens_for(worker, "connect")
+    def as_replica(plain: psycopg2.extensions.connection, _record: object) -> None:
+        with plain.cursor() as cursor:
+            cursor.execute("SET session_replication_role = replica")
+        plain.commit()
+
+    with pytest.raises(DATABASE_UNAVAILABLE):
+        drain(worker, [event], settings, ignore)
+    worker.dispose()
+    assert drain(engine, [event], settings, ignore).decided == 1
+    assert outcomes(engine, ticket_type) == [(id_, "confirmed", None)]
+    assert audit(engine, settings).ok
 
 
 def test_a_place_in_the_queue_cannot_be_chosen(guarded: Engine) -> None:
