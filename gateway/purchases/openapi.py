@@ -480,9 +480,9 @@ READ: dict[str, Any] = {
     "operationId": "purchases.read",
     "summary": "Read a purchase",
     "description": "Poll after `Retry-After`, or wait with `?wait=20`. While it is held, a wait"
-    " with `If-None-Match` ends at its next change. The event's owner may read it, too. A purchase"
-    " that is rejected, released, expired or wholly cancelled never changes and may be cached"
-    " forever.",
+    " with `If-None-Match` ends at its next change (extended holds: some seconds later). The"
+    " event's owner may read it, too. A purchase that is rejected, released, expired or wholly"
+    " cancelled never changes and may be cached forever.",
     **secured_by(KeyScope.READ),
     "parameters": [
         PURCHASE_ID,

@@ -32,6 +32,9 @@ async def read_body(
         if len(whole) > max_bytes:
             raise BodyTooLarge
         return whole
+    # Before it is invited, by 100 (Continue).
+    if any(n == b"content-length" and int(value) > max_bytes for n, value in scope["headers"]):
+        raise BodyTooLarge
     try:
         async with asyncio.timeout(timeout_seconds):
             return await _read(receive, max_bytes)

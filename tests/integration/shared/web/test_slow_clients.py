@@ -107,7 +107,7 @@ def test_a_slow_body_is_a_408(route: tuple[Wire, str], authorization: bytes, how
     wire, path = route
     pieces: dict[str, tuple[bytes, Callable[[int], bytes]]] = {
         "never": (b"Content-Length: 50", lambda _n: b""),
-        "byte by byte": (b"Content-Length: 100000", lambda _n: b" "),
+        "byte by byte": (b"Content-Length: 10000", lambda _n: b" "),
         "in chunks without end": (b"Transfer-Encoding: chunked", lambda _n: b"1\r\n \r\n"),
     }
     length, piece = pieces[how]
@@ -144,6 +144,20 @@ def test_a_body_in_pieces_is_read_when_it_comes_in_time(
         answer = wire.answer("POST")
         assert answer.status in (400, 401)  # there is no such row; the body was understood
         assert answer.json()["code"] != "malformed_body"
+
+
+def test_a_body_whose_length_is_too_large_is_not_asked_for(
+    route: tuple[Wire, str], authorization: bytes
+) -> None:
+    wire, path = route
+    wire.open().sendall(
+        b"POST %b HTTP/1.1\r\nHost: x\r\n%b\r\nExpect: 100-continue\r\n"
+        b"Content-Type: application/json\r\nContent-Length: 10000000\r\n\r\n"
+        % (path.encode(), authorization)
+    )
+    answer = wire.answer("POST")
+    assert (answer.status, answer.json()["code"]) == (413, "body_too_large")
+    assert answer.headers["connection"] == "close"
 
 
 @pytest.mark.parametrize(
