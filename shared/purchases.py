@@ -140,8 +140,10 @@ class DecidedBatch(msgspec.Struct, frozen=True, kw_only=True):
     # When, of those of another event whose time is not `at`.
     resolved_at: dict[str, str] = {}
     # Of a small batch the packed results of purchases that are not held: who waits for one needs
-    # not read it.
+    # not read it. And the number of the Redis database in which they are: a message reaches who
+    # listens in any, and there may be a copy of this installation, with purchases of the same ids.
     results: dict[str, bytes] = {}
+    database: int = 0
 
 
 def purchase_of(  # noqa: PLR0913 - as many as the body has

@@ -53,11 +53,14 @@ _status = msgspec.json.Decoder(_Status)
 
 def unpacked(value: object) -> DecidedResult | None:
     """A worker's packed result; None if it is none."""
-    result = unpack_result(value) if isinstance(value, bytes) else None
-    if result is None:
+    try:
+        result = unpack_result(value) if isinstance(value, bytes) else None
+        if result is None:
+            return None
+        user_id, body = result
+        return DecidedResult(user_id, body, _status.decode(body).status, body)
+    except ValueError:
         return None
-    user_id, body = result
-    return DecidedResult(user_id, body, _status.decode(body).status, body)
 
 
 def decided(user_id: int, purchase: Purchase) -> DecidedResult:

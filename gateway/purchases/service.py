@@ -107,11 +107,11 @@ class PurchaseService:
         await self._limit.close()
         await self._key_limit.close()
         await self._accepting.close()
-        self._slow.close()
         await self.look_up.close()
         await self._listener.stop()
         await self._backlog.checks.stop()
         await asyncio.to_thread(self.wakeups.close)
+        self._slow.close()
 
     async def buy(
         self,

@@ -10,6 +10,7 @@ hosts are in step. Each stage ends where the next begins: together they are the 
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
+from copy import copy
 from heapq import heappush, heappushpop
 from typing import Final, Protocol
 
@@ -137,7 +138,8 @@ class SlowPurchases:
             )
         self._count += 1
         push = heappush if len(self._slowest) < LOGGED_MAX else heappushpop
-        push(self._slowest, _Slow(seconds, request.id, stages))
+        # A copy: of a batch that hangs, the writer's thread goes on with its own.
+        push(self._slowest, _Slow(seconds, request.id, copy(stages)))
 
     def close(self) -> None:
         """Log what is not logged yet."""

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import closing
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from shared.concurrency.periodic import Periodic
 from shared.config.settings import Settings
 from shared.database.engine import DATABASE_UNAVAILABLE
 from shared.errors import ClientLeft
+from shared.messaging.redis_client import database_number, open_redis
 from shared.messaging.subscription import Subscription
 from shared.observability.logging import get_logger
 from shared.purchases import DECIDED_CHANNEL, DecidedBatch
@@ -226,6 +228,8 @@ class DecisionListener:
         self._observe = observe
         self._pace = pace
         self._rechecks_skipped = 0
+        with closing(open_redis(settings)) as client:
+            self._database = database_number(client)
         self._subscription = Subscription(settings, DECIDED_CHANNEL, self._wake_decided)
         self._rechecks = Periodic(
             self._recheck, settings.wait_recheck_seconds, logger, "recheck_failed"
@@ -256,7 +260,8 @@ class DecisionListener:
             id_: Outcome(status, batch.resolved_at.get(id_, batch.at))
             for id_, status in batch.resolved.items()
         }
-        told.update(batch.results)
+        if batch.database == self._database:
+            told.update(batch.results)
         self._waiters.wake(batch.ids, told)
         self._waiters.wake(map(ledger_of, batch.events))
 

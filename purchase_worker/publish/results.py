@@ -20,7 +20,7 @@ from purchase_worker.drain import Batch
 from purchase_worker.store import Work
 from shared.config.settings import Settings
 from shared.messaging.circuit_breaker import CircuitBreaker
-from shared.messaging.redis_client import Command, open_redis, send_all
+from shared.messaging.redis_client import Command, database_number, open_redis, send_all
 from shared.observability.logging import get_logger
 from shared.purchases import (
     DECIDED_CHANNEL,
@@ -36,9 +36,9 @@ from shared.purchases import (
 
 # It may be cancelled.
 CONFIRMED_TTL_SECONDS = 10
-# With more than these (20 KB), a batch's message to each gateway and sender has no results: in a
-# rush they are read many at a time, which costs little, and most buyers poll.
-RESULTS_IN_MESSAGE_MAX = 64
+# Of some sixty results. With more, a batch's message to each gateway and sender has none: in a rush
+# they are read many at a time, which costs little, and most buyers poll.
+RESULTS_IN_MESSAGE_BYTES = 20_000
 
 logger = get_logger(__name__)
 
@@ -49,19 +49,23 @@ class ResultPublisher:
     def __init__(self, settings: Settings) -> None:
         self._ttl_seconds = settings.result_ttl_seconds
         self.redis = open_redis(settings)
+        self._database = database_number(self.redis)
         self.breaker = CircuitBreaker(logger, "results_not_published")
 
     def __call__(self, batch: Batch) -> None:
         """Publish a committed batch; a failure is only counted and logged."""
         published = self.breaker.call(
-            lambda: send_all(self.redis, commands(batch, self._ttl_seconds))
+            lambda: send_all(self.redis, commands(batch, self._ttl_seconds, self._database))
         )
         if published is None:
             metrics.RESULTS_NOT_PUBLISHED.inc()
 
 
-def commands(batch: Batch, ttl_seconds: int) -> list[Command]:
-    """The results, then the message."""
+def commands(batch: Batch, ttl_seconds: int, database: int = 0) -> list[Command]:
+    """The results, then the message.
+
+    `database`: the number of the Redis database.
+    """
     to_store: list[Command] = []
     results: dict[str, bytes] = {}
     ids = []
@@ -88,6 +92,7 @@ def commands(batch: Batch, ttl_seconds: int) -> list[Command]:
                 if part.decided_at != at:
                     resolved_at[command.id] = part.decided_at
             to_store.append(("DEL", RESULT_KEY_PREFIX + entry.purchase_id))
+    is_small = sum(map(len, results.values())) <= RESULTS_IN_MESSAGE_BYTES
     message = DecidedBatch(
         ids=ids,
         events=sorted(events),
@@ -99,7 +104,8 @@ def commands(batch: Batch, ttl_seconds: int) -> list[Command]:
         resolved=resolved,
         at=at,
         resolved_at=resolved_at,
-        results=results if len(results) <= RESULTS_IN_MESSAGE_MAX else {},
+        results=results if is_small else {},
+        database=database,
     )
     return [*to_store, ("PUBLISH", DECIDED_CHANNEL, msgspec.msgpack.encode(message))]
 

@@ -63,6 +63,10 @@ def open_async_redis(settings: Settings) -> redis.asyncio.Redis:
     return client
 
 
+def database_number(client: redis.Redis) -> int:
+    return int(client.connection_pool.connection_kwargs.get("db") or 0)
+
+
 def _limits(settings: Settings) -> dict[str, Any]:
     return {
         "socket_timeout": settings.redis_timeout_seconds,

@@ -16,7 +16,7 @@ from purchase_worker.audit.all_events import audit
 from purchase_worker.decision import NOT_ENOUGH_TICKETS, OVER_USER_LIMIT
 from purchase_worker.drain import RETRY_SKIPPED_SECONDS, Batch, Drained, drain
 from purchase_worker.publish.results import (
-    RESULTS_IN_MESSAGE_MAX,
+    RESULTS_IN_MESSAGE_BYTES,
     ResultPublisher,
     commands,
 )
@@ -586,13 +586,16 @@ def test_the_message_of_a_small_batch_has_its_results_but_of_held_purchases(
     for id_, packed in told.items():
         assert unpack_result(packed) == result_of(redis_client, id_)
 
-    many = add_ticket_type(engine, RESULTS_IN_MESSAGE_MAX + 1)
-    queue(engine, [request(buyer, many) for _ in range(RESULTS_IN_MESSAGE_MAX + 1)])
-    messages.clear()
-    drain(engine, [event_of(engine, many)], settings, publish)
-    assert [(len(message.ids), message.results) for message in messages] == [
-        (RESULTS_IN_MESSAGE_MAX + 1, {})
-    ]
+    # Of another one the reason is shorter.
+    fitting = RESULTS_IN_MESSAGE_BYTES // len(told[confirmed])
+    for wanted_results in (fitting, fitting + 1):
+        many = add_ticket_type(engine, wanted_results)
+        queue(engine, [request(buyer, many) for _ in range(wanted_results)])
+        messages.clear()
+        drain(engine, [event_of(engine, many)], settings, publish)
+        (message,) = messages
+        assert len(message.ids) == wanted_results
+        assert len(message.results) == (fitting if wanted_results == fitting else 0)
 
 
 def test_without_redis_the_decisions_stand(engine: Engine, settings: Settings) -> None:

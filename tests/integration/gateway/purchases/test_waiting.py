@@ -33,6 +33,7 @@ from shared.config.settings import Settings
 from shared.errors import ClientLeft, NotFound, Unavailable
 from shared.free_port import free_port
 from shared.messaging.celery_client import PURCHASES_QUEUE
+from shared.messaging.redis_client import database_number
 from shared.purchases import DECIDED_CHANNEL, RESULT_KEY_PREFIX, DecidedBatch, pack_result
 from tests.support.factories import (
     add_event,
@@ -142,6 +143,11 @@ def woken(redis_client: redis.Redis) -> list[int]:
     return [event for ((*events,),) in arguments for event in events]
 
 
+async def last_of(answers: AsyncIterator[PurchaseAnswer | None]) -> PurchaseAnswer:
+    *_, last = [answer async for answer in answers if answer is not None]
+    return last
+
+
 async def statuses(answers: AsyncIterator[PurchaseAnswer | None]) -> list[str]:
     """The statuses that a stream goes on with until its end."""
     return [status(answer) async for answer in answers if answer is not None]
@@ -161,8 +167,8 @@ async def test_a_client_that_waits_gets_the_decision(
     assert service.waiting == 0
 
 
-@pytest.mark.parametrize("in_message_max", [0, 1], ids=["read", "told"])
-@pytest.mark.parametrize("is_buying", [False, True])
+@pytest.mark.parametrize("in_message_bytes", [0, 10_000], ids=["read", "told"])
+@pytest.mark.parametrize("way", ["buy", "wait", "follow"])
 async def test_who_waits_for_a_purchase_of_a_small_batch_needs_not_read_it(
     service: PurchaseService,
     buyer: int,
@@ -171,17 +177,21 @@ async def test_who_waits_for_a_purchase_of_a_small_batch_needs_not_read_it(
     redis_client: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
     *,
-    in_message_max: int,
-    is_buying: bool,
+    in_message_bytes: int,
+    way: str,
 ) -> None:
-    monkeypatch.setattr(results, "RESULTS_IN_MESSAGE_MAX", in_message_max)
+    monkeypatch.setattr(results, "RESULTS_IN_MESSAGE_BYTES", in_message_bytes)
     await until(lambda: redis_client.pubsub_numsub(DECIDED_CHANNEL)[0][1] > 0)
-    if is_buying:
+    if way == "buy":
         await decide()  # of another purchase
         waiting = asyncio.create_task(buy(service, buyer, queued[0], limit=wait_limit()))
         await until(lambda: redis_client.llen(PURCHASES_QUEUE) == 1)
-    else:
+    elif way == "wait":
         waiting = asyncio.create_task(service.look_up.wait(Waiter(buyer), queued[1], wait_limit()))
+    else:
+        stream = service.look_up.follow(Waiter(buyer), queued[1], Client().leaves)
+        await anext(stream)
+        waiting = asyncio.create_task(last_of(stream))
     await until(lambda: service.waiting == 1)
     read: list[str] = []
     read_before = service.look_up.read
@@ -194,8 +204,40 @@ async def test_who_waits_for_a_purchase_of_a_small_batch_needs_not_read_it(
     await decide()
     answer = await waiting
     assert status(answer) == "confirmed"
-    assert read == ([] if in_message_max else [answer.id])
+    assert read == ([] if in_message_bytes else [answer.id])
     assert replace(answer, rate_limit={}) == await read_before(buyer, answer.id)
+
+
+async def test_what_is_told_in_another_database_of_the_same_redis_is_not_believed(
+    service: PurchaseService,
+    settings: Settings,
+    buyer: int,
+    queued: tuple[int, str],
+    redis_client: redis.Redis,
+) -> None:
+    """A copy of the installation decides purchases of the same ids in its own way."""
+    await until(lambda: redis_client.pubsub_numsub(DECIDED_CHANNEL)[0][1] > 0)
+    waiting = asyncio.create_task(service.look_up.wait(Waiter(buyer), queued[1], wait_limit(1)))
+    await until(lambda: service.waiting == 1)
+    ours = database_number(redis_client)
+    message = DecidedBatch(
+        ids=[queued[1]],
+        decided={},
+        seconds=0.0,
+        results={queued[1]: pack_result(buyer, b'{"status":"rejected"}')},
+        database=ours + 1,
+    )
+    redis_client.publish(DECIDED_CHANNEL, msgspec.msgpack.encode(message))
+    assert status(await waiting) == "queued"
+
+
+@pytest.mark.parametrize("garbage", [b"1 {}", b"1 x", b"9" * 5_000 + b" {}", b"", b"x"])
+async def test_what_is_no_result_is_read(
+    service: PurchaseService, buyer: int, queued: tuple[int, str], garbage: bytes
+) -> None:
+    decision = service.waiters.expect(queued[1], Waiter(buyer))
+    service.waiters.wake([queued[1]], {queued[1]: garbage})
+    assert status(await service.look_up.decided(buyer, queued[1], decision)) == "queued"
 
 
 async def test_what_a_message_tells_of_another_users_purchase_is_not_passed_on(

@@ -57,3 +57,18 @@ async def test_they_are_logged_while_others_go_on(monkeypatch: pytest.MonkeyPatc
                 while len(lines) < nth:
                     await asyncio.sleep(0.001)
     assert [(line["purchase"], line["count"]) for line in lines] == [("p1", 1), ("p2", 1)]
+
+
+async def test_what_ends_after_the_answer_changes_no_line() -> None:
+    """A batch hung, its purchases were answered with 503, and then it was stored."""
+    slow = SlowPurchases(0.5)
+    request = Request("hung", slow.received(""))
+    slow.submitted(request)
+    assert request.stages is not None
+    request.stages.received_at = time.time() - 5
+    slow.answered(request)
+    slow.accepted([request], time.time() + 1, time.time() + 2)
+    with capture_logs() as lines:
+        slow.close()
+    (line,) = lines
+    assert sum(line["stages"].values()) == pytest.approx(line["seconds"], abs=1e-4)
