@@ -4,7 +4,6 @@ import asyncio
 import contextvars
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from contextlib import closing
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from shared.concurrency.periodic import Periodic
 from shared.config.settings import Settings
 from shared.database.engine import DATABASE_UNAVAILABLE
 from shared.errors import ClientLeft
-from shared.messaging.redis_client import database_number, open_redis
+from shared.messaging.redis_client import database_number
 from shared.messaging.subscription import Subscription
 from shared.observability.logging import get_logger
 from shared.purchases import DECIDED_CHANNEL, DecidedBatch
@@ -228,8 +227,7 @@ class DecisionListener:
         self._observe = observe
         self._pace = pace
         self._rechecks_skipped = 0
-        with closing(open_redis(settings)) as client:
-            self._database = database_number(client)
+        self._database = database_number(settings)
         self._subscription = Subscription(settings, DECIDED_CHANNEL, self._wake_decided)
         self._rechecks = Periodic(
             self._recheck, settings.wait_recheck_seconds, logger, "recheck_failed"

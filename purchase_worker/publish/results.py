@@ -49,7 +49,7 @@ class ResultPublisher:
     def __init__(self, settings: Settings) -> None:
         self._ttl_seconds = settings.result_ttl_seconds
         self.redis = open_redis(settings)
-        self._database = database_number(self.redis)
+        self._database = database_number(settings)
         self.breaker = CircuitBreaker(logger, "results_not_published")
 
     def __call__(self, batch: Batch) -> None:

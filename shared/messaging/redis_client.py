@@ -8,6 +8,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -63,8 +64,12 @@ def open_async_redis(settings: Settings) -> redis.asyncio.Redis:
     return client
 
 
-def database_number(client: redis.Redis) -> int:
-    return int(client.connection_pool.connection_kwargs.get("db") or 0)
+def database_number(settings: Settings) -> int:
+    """Of the database that `redis_url` names; nothing is connected to."""
+    if settings.redis_url.startswith(SENTINELS):
+        return read_sentinels(settings.redis_url).database
+    parse: Callable[[str], dict[str, Any]] = parse_url  # it has no types
+    return int(parse(settings.redis_url).get("db", 0))
 
 
 def _limits(settings: Settings) -> dict[str, Any]:

@@ -219,7 +219,7 @@ async def test_what_is_told_in_another_database_of_the_same_redis_is_not_believe
     await until(lambda: redis_client.pubsub_numsub(DECIDED_CHANNEL)[0][1] > 0)
     waiting = asyncio.create_task(service.look_up.wait(Waiter(buyer), queued[1], wait_limit(1)))
     await until(lambda: service.waiting == 1)
-    ours = database_number(redis_client)
+    ours = database_number(settings)
     message = DecidedBatch(
         ids=[queued[1]],
         decided={},
